@@ -52,7 +52,7 @@ class Head:
     @property
     def is_exact(self) -> bool:
         """Whether logits are a product that nothing rounds to 16 bits."""
-        return self.formula is not None and self.formula.weight.element_size() >= 4
+        return self.formula is not None and self.formula.is_exact
 
     @property
     def parts(self) -> list[slice]:

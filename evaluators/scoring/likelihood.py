@@ -67,9 +67,19 @@ def gradient_by_final(
     for start in range(0, len(rows), _POSITIONS_AT_ONCE):
         part = slice(start, start + _POSITIONS_AT_ONCE)
         gradients.append(_by_rows(head, rows, part, loss))
-    by_row = torch.zeros_like(final)
-    by_row[:, :-1] = torch.cat(gradients).reshape(final[:, :-1].shape)
-    return by_row
+    return by_final(torch.cat(gradients), final)
+
+
+def by_final(by_rows: Tensor, final: Tensor) -> Tensor:
+    """Return a gradient in the shape of final hidden states; zeros at each window's last token.
+
+    Args:
+        by_rows: That by the positions that have a next token, ``(positions, hidden)``.
+        final: Final hidden states ``(windows, tokens, hidden)``.
+    """
+    whole = torch.zeros_like(final)
+    whole[:, :-1] = by_rows.reshape(final[:, :-1].shape)
+    return whole
 
 
 def _by_rows(

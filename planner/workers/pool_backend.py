@@ -38,7 +38,6 @@ class PoolBackend:
         self._pool = pool
         self._text = text
         self._metrics = text.fidelity.metrics
-        self._layer_builder = prepared.layer_builder
         self._window_tokens = windows.shape[1]
         self._cutter, self._running_order = PopulationCutter.of(
             prepared.sorted_model, prepared.layer_builder, self._window_tokens
@@ -86,7 +85,7 @@ class PoolBackend:
             yield from self._here.slopes(configurations, asked, gates=gates)
             return
         for options in asked:
-            self._layer_builder.make_options(options)
+            self._prepared.layer_builder.make_options(options)
         task = Task(
             method="slopes",
             text=self._text,
@@ -125,7 +124,7 @@ class PoolBackend:
         self, task: Task, parts: Sequence[Members], works: Sequence[Work | None]
     ) -> Iterator[tuple[int, int, Any]]:
         """Yield candidates of a task as they land: the part, the candidate, what came of it."""
-        self._layer_builder.make(task.configurations)
+        self._prepared.layer_builder.make(task.configurations)
         tasks = [
             replace(task.part(part.tolist()), work=work)
             for part, work in zip(parts, works, strict=True)

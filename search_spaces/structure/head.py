@@ -53,9 +53,14 @@ class LinearHead:
         return logits
 
     @property
+    def is_exact(self) -> bool:
+        """Whether nothing rounds logits to 16 bits."""
+        return self.weight.element_size() >= 4
+
+    @property
     def is_plain(self) -> bool:
         """Whether logits are products that nothing rounds to 16 bits, and nothing caps."""
-        return self.cap is None and self.weight.element_size() >= 4
+        return self.cap is None and self.is_exact
 
     def means(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Average the rows of a plain head over the distributions that it reads out.

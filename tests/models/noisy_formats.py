@@ -9,6 +9,8 @@ from search_spaces.pruned_weights.types import LinearWeights, PrunedWeights
 from search_spaces.space.block_options import BlockOptions, combined_options
 from search_spaces.space.number_format import FORMATS, STORED
 from search_spaces.structure.model import ModelStructure
+from search_spaces.surgery.layer_builder import LayerBuilder
+from search_spaces.surgery.sort import sorted_as_is
 
 FORMATTED = combined_options(formats=(STORED, FORMATS["Q8_0"], FORMATS["Q4_0"]))
 """Options of each component: the dense ones, then with a little noise, and with more."""
@@ -46,6 +48,12 @@ class NoisyFormats:
         generator = torch.Generator().manual_seed(100 * position + number)
         drawn = torch.randn(weight.shape, generator=generator)
         return weight.detach() + self._noise[name] * weight.detach().std() * drawn
+
+
+def noisy_builder(structure: ModelStructure, noise: dict[str, float]) -> LayerBuilder:
+    """Return what builds layers of a model as it is, in formats of some noise."""
+    source = NoisyFormats(structure, noise)
+    return LayerBuilder(sorted_as_is(structure), options_of(structure), source)
 
 
 def options_of(structure: ModelStructure) -> Sequence[Sequence[BlockOptions]]:

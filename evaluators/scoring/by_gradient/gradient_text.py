@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import log_softmax
 
 from evaluators.scoring.ends import Head
-from evaluators.scoring.likelihood import gradient_by_final
+from evaluators.scoring.likelihood import by_final, gradient_by_final
 from search_spaces.structure.backbone import Backbone
 
 
@@ -44,11 +44,8 @@ class GradientText:
         final, formula = final.detach(), self.backbone.linear_head
         if formula is None or not formula.is_plain or head.is_own:
             return gradient_by_final(head, final, self._cross_entropy)
-        by_final = torch.zeros_like(final)
         mean = formula.means(final[:, :-1].flatten(0, 1))[0]
-        by_row = formula.factor * (mean - self._mean)
-        by_final[:, :-1] = by_row.reshape(final[:, :-1].shape)
-        return by_final
+        return by_final(formula.factor * (mean - self._mean), final)
 
     @property
     def _rows(self) -> Tensor:

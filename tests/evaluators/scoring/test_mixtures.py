@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from evaluators.scoring.batches import Fidelity
 from evaluators.scoring.by_gradient.gate_gradients import gate_gradients
@@ -20,6 +20,7 @@ from search_spaces.structure.mixture import Mixture, mixtures_of
 from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.layer_builder import LayerBuilder
 from search_spaces.surgery.sort import sorted_as_is
+from tests.models.changed_copies import kl_of_change
 from tests.models.mixed_configurations import mixed_configurations, space_of
 from tests.models.moe_families import EACH_MOE_FAMILY, mixture
 
@@ -99,21 +100,17 @@ def test_a_candidate_of_many_experts_touches_none_that_is_gone() -> None:
     assert found.value == expected.value
 
 
-@torch.no_grad()
 def _kl(structure: ModelStructure, gates: list[NDArray[np.float64]]) -> float:
     """KL to the dense model of a float64 copy whose experts' last matrices are scaled."""
-    dense = copy.deepcopy(structure.backbone.model).double()
-    gated = copy.deepcopy(dense)
-    layers = gated.get_submodule(structure.backbone.stack.path)
-    for component, gate in zip(structure.components, gates, strict=True):
-        if isinstance(component, Mixture):
-            path = component.stack("down").path
-            down = layers.get_parameter(f"{component.layer}.{path}")
-            down.mul_(torch.from_numpy(gate).view(-1, 1, 1))
-    log_p, log_q = (
-        m(input_ids=WINDOWS).logits[:, :-1].double().log_softmax(-1) for m in (dense, gated)
-    )
-    return float((log_p.exp() * (log_p - log_q)).sum(-1).mean())
+
+    def scale(layers: nn.Module) -> None:
+        for component, gate in zip(structure.components, gates, strict=True):
+            if isinstance(component, Mixture):
+                path = component.stack("down").path
+                down = layers.get_parameter(f"{component.layer}.{path}")
+                down.mul_(torch.from_numpy(gate).view(-1, 1, 1))
+
+    return kl_of_change(structure, WINDOWS, scale)
 
 
 def test_slopes_of_experts_are_differences() -> None:

@@ -1,4 +1,3 @@
-import copy
 from collections.abc import Callable
 from functools import cache
 
@@ -6,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from evaluators.scoring.batches import Fidelity
 from evaluators.scoring.by_gradient.gate_gradients import gate_gradients
@@ -16,27 +15,25 @@ from search_spaces.structure.linear import bias, matrix
 from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.sort import sorted_as_is
 from tests.models import tiny
+from tests.models.changed_copies import kl_of_change
 
 llama, opt, phi = cache(tiny.llama), cache(tiny.opt), cache(tiny.phi)
 STEP = 1e-2  # wide, for attention inside transformers rounds to single precision
 
 
-@torch.inference_mode()
 def kl(structure: ModelStructure, gates: list[NDArray[np.float64]]) -> float:
     """KL of a float64 copy whose last projections' columns are multiplied by gates."""
-    dense = copy.deepcopy(structure.backbone.model).double()
-    gated = copy.deepcopy(dense)
-    layers = gated.get_submodule(structure.backbone.stack.path)
-    for component, gate in zip(structure.components, gates, strict=True):
-        output = component.projections[-1]
-        linear = layers.get_submodule(f"{component.layer}.{output.path}")
-        matrix(linear).mul_(torch.from_numpy(gate[output.units]))
-        offset = bias(linear)
-        if not gate.round().any() and offset is not None:
-            offset.zero_()
-    tokens = tiny.windows()
-    log_p, log_q = (m(input_ids=tokens).logits[:, :-1].log_softmax(-1) for m in (dense, gated))
-    return float((log_p.exp() * (log_p - log_q)).sum(-1).mean())
+
+    def multiply(layers: nn.Module) -> None:
+        for component, gate in zip(structure.components, gates, strict=True):
+            output = component.projections[-1]
+            linear = layers.get_submodule(f"{component.layer}.{output.path}")
+            matrix(linear).mul_(torch.from_numpy(gate[output.units]))
+            offset = bias(linear)
+            if not gate.round().any() and offset is not None:
+                offset.zero_()
+
+    return kl_of_change(structure, tiny.windows(), multiply)
 
 
 def by_difference(

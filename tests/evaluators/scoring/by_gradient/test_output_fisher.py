@@ -16,7 +16,7 @@ from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.layer_builder import LayerBuilder
 from search_spaces.surgery.sort import sorted_as_is
 from tests.models import tiny
-from tests.models.noisy_formats import NoisyFormats, options_of
+from tests.models.noisy_formats import noisy_builder
 
 NOISE = {"Q8_0": 0.01, "Q4_0": 0.02}
 """So little that KL is its second order."""
@@ -33,8 +33,7 @@ def model(*, tied: bool) -> ModelStructure:
 
 
 def builder(structure: ModelStructure) -> LayerBuilder:
-    source = NoisyFormats(structure, NOISE)
-    return LayerBuilder(sorted_as_is(structure), options_of(structure), source)
+    return noisy_builder(structure, NOISE)
 
 
 @torch.no_grad()

@@ -24,7 +24,7 @@ from search_spaces.structure.model import ModelStructure
 from search_spaces.surgery.layer_builder import LayerBuilder
 from search_spaces.surgery.sort import sorted_as_is
 from tests.models import tiny
-from tests.models.noisy_formats import NoisyFormats, options_of
+from tests.models.noisy_formats import noisy_builder
 
 pytestmark = pytest.mark.arithmetic
 WINDOWS = tiny.windows(6)
@@ -67,8 +67,7 @@ class LineInside:
 
 
 def builder(structure: ModelStructure) -> LayerBuilder:
-    source = NoisyFormats(structure, NOISE)
-    return LayerBuilder(sorted_as_is(structure), options_of(structure), source)
+    return noisy_builder(structure, NOISE)
 
 
 def pipeline(
